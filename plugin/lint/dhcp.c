@@ -309,9 +309,9 @@ static struct indent settings_indent(const char *xml, const struct element *elem
                                                           : (struct indent){0, xml};
 }
 
-/* Everything up to an offset but the earlier settings. Returns the offset. */
-static size_t put_rest(FILE *out, const char *xml, size_t end, const struct element *elements,
-                       const struct reader *reader) {
+/* Everything but the earlier settings. */
+static void put_rest(FILE *out, const char *xml, size_t size, const struct element *elements,
+                     const struct reader *reader) {
     size_t at = 0;
 
     for (unsigned i = 0; i < reader->n_old; i++) {
@@ -320,11 +320,10 @@ static size_t put_rest(FILE *out, const char *xml, size_t end, const struct elem
         fwrite(xml + at, 1, before_indent(xml, old->open) - at, out);
         at = old->end;
     }
-    fwrite(xml + at, 1, end - at, out);
-    return end;
+    fwrite(xml + at, 1, size - at, out);
 }
 
-/* The settings at the end of a <dnsmasq:options> that is there, without the earlier ones. */
+/* The settings at the end of a <dnsmasq:options> that is there. */
 static void put_into(FILE *out, const char *xml, size_t size, const struct element *elements,
                      const struct reader *reader) {
     const struct element *options = &elements[reader->options - 1];
@@ -334,9 +333,9 @@ static void put_into(FILE *out, const char *xml, size_t size, const struct eleme
     int prefix_length = colon ? (int)(colon - name) + 1 : 0;
     bool empty = options->close == options->content && xml[options->content - 2] == '/';
     struct indent indent = settings_indent(xml, elements, reader, empty);
-    size_t at = put_rest(out, xml, empty ? options->content - 2 : before_space(xml, options->close),
-                         elements, reader);
+    size_t at = empty ? options->content - 2 : before_space(xml, options->close);
 
+    fwrite(xml, 1, at, out);
     if (empty) {
         fputc('>', out);
         at = options->content;
@@ -348,8 +347,9 @@ static void put_into(FILE *out, const char *xml, size_t size, const struct eleme
     fwrite(xml + at, 1, size - at, out);
 }
 
+/* With earlier settings only these go: what stood beside them is then where it is going to stay. */
 static int write_update(const char *xml, size_t size, const struct element *elements,
-                        const struct reader *reader, char **ret_xml) {
+                        const struct reader *reader, char **ret_xml, size_t *ret_size) {
     bool nothing = !(reader->network.serves4 && reader->option4[0]) &&
                    !(reader->network.serves6 && reader->option6[0]);
     char *text = NULL;
@@ -361,6 +361,8 @@ static int write_update(const char *xml, size_t size, const struct element *elem
     }
     if (nothing) {
         fwrite(xml, 1, size, out);
+    } else if (reader->n_old) {
+        put_rest(out, xml, size, elements, reader);
     } else if (reader->options) {
         put_into(out, xml, size, elements, reader);
     } else {
@@ -371,6 +373,7 @@ static int write_update(const char *xml, size_t size, const struct element *elem
         return -ENOMEM;
     }
     *ret_xml = text;
+    *ret_size = length;
     return 0;
 }
 
@@ -379,6 +382,8 @@ int th_dhcp_network_update(const char *xml, size_t size, const char *option4, co
                            size_t error_size) {
     struct reader reader = {.option4 = option4, .option6 = option6};
     th_auto_free struct element *elements = NULL;
+    th_auto_free char *text = NULL;
+    size_t length = 0;
     int r = -EFBIG;
 
     if (size > TH_DHCP_MAX_SIZE) {
@@ -397,9 +402,15 @@ int th_dhcp_network_update(const char *xml, size_t size, const char *option4, co
     if (r == -EBADMSG) {
         snprintf(ret_error, error_size, "the network is empty");
     }
-    r = r < 0 ? r : write_update(xml, size, elements, &reader, ret_xml);
+    r = r < 0 ? r : write_update(xml, size, elements, &reader, &text, &length);
+    if (r == 0 && reader.n_old) {
+        return th_dhcp_network_update(text, length, option4, option6, ret_network, ret_xml,
+                                      ret_error, error_size);
+    }
     if (r == 0) {
         *ret_network = reader.network;
+        *ret_xml = text;
+        text = NULL;
     }
     return r;
 }

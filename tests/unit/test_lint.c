@@ -671,6 +671,13 @@ static void y_networks(void **state) {
          "    <dnsmasq:option value=\"log-dhcp\"/> <!-- 42 -->\n"
          "    <dnsmasq:option value='" O4 "'/>\n"
          "  </dnsmasq:options>\n</network>\n"},
+        /* one that stays on the line of one that goes */
+        {"<network" NS ">\n" IP4 "  <dnsmasq:options>\n"
+         "    <dnsmasq:option value='dhcp-option=42,1.2.3.4'/>  <dnsmasq:option value='a'/>\n"
+         "  </dnsmasq:options>\n</network>\n",
+         "<network" NS ">\n" IP4 "  <dnsmasq:options>  <dnsmasq:option value='a'/>"
+         "<dnsmasq:option value='" O4 "'/>\n"
+         "  </dnsmasq:options>\n</network>\n"},
         /* those for tagged guests, and other options, stay */
         {"<network" NS ">\n" IP4 "  <dnsmasq:options>\n"
          "    <dnsmasq:option value='dhcp-option=tag:old,42,1.2.3.4'/>\n"
