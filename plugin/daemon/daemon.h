@@ -107,7 +107,8 @@ struct th_daemon {
     sd_event_source *wake_timer;
     int64_t woke_mono_ns; /* this host's last waking */
     sd_event_source *reconcile;
-    sd_bus *bus; /* NULL: none */
+    sd_bus *bus;      /* NULL: none */
+    bool told_no_bus; /* since it answered last */
     struct th_fleet *fleet;
     struct th_bus *shown; /* on the bus; NULL: not */
 };
@@ -195,8 +196,14 @@ int th_reconcile_start(struct th_daemon *daemon);
 
 /* ---- sleep ---- */
 
-/* Hands off all running guests when this host wakes up. No bus is no error. */
-int th_sleep_start(struct th_daemon *daemon);
+/* Hands off all running guests when the bus says that this host woke up. 0 or negative errno. */
+int th_sleep_watch(struct th_daemon *daemon);
+
+/* ---- system bus ---- */
+
+/* Connects to it if need be. No bus is no error, and told once. */
+void th_system_bus_keep(struct th_daemon *daemon);
+void th_system_bus_stop(struct th_daemon *daemon);
 
 /* ---- clock step ---- */
 

@@ -31,8 +31,8 @@ const struct th_status *th_fleet_status(struct th_daemon *daemon);
 
 /* ---- fleet_bus.c: what the bus is told ---- */
 
-/* Offers org.timehandoff1 on the system bus. No bus is no error. */
-void th_fleet_bus_start(struct th_daemon *daemon);
+/* Offers org.timehandoff1 on the daemon's connection. 0 or negative errno. */
+int th_fleet_bus_start(struct th_daemon *daemon);
 void th_fleet_bus_stop(struct th_daemon *daemon);
 void th_fleet_told(struct th_daemon *daemon, const struct th_alert *alert, bool set);
 void th_fleet_finished(struct th_daemon *daemon, const struct th_status_handoff *handoff);

@@ -180,16 +180,26 @@ void th_fleet_shown(struct th_daemon *daemon) {
     }
 }
 
-void th_fleet_bus_start(struct th_daemon *daemon) {
-    struct th_bus_owner owner = {
-        .userdata = daemon, .status = status, .handoff = handoff, .measure = measure};
-    int r = daemon->bus ? th_bus_new(daemon->bus, &owner, &daemon->shown) : 0;
+static void named(void *userdata, const char *why) {
+    struct th_daemon *daemon = userdata;
 
-    if (r < 0) {
+    if (why) {
         th_report(LOG_NOTICE, TH_MESSAGE_SERVICE,
-                  "timehandoffd: cannot offer org.timehandoff1 on the system bus: %s",
-                  strerror(-r));
+                  "timehandoffd: cannot be org.timehandoff1 on the system bus: %s", why);
+    } else if (daemon->told_no_bus) {
+        th_report(LOG_NOTICE, TH_MESSAGE_SERVICE, "timehandoffd: the system bus is there");
     }
+    daemon->told_no_bus = false;
+}
+
+int th_fleet_bus_start(struct th_daemon *daemon) {
+    struct th_bus_owner owner = {.userdata = daemon,
+                                 .named = named,
+                                 .status = status,
+                                 .handoff = handoff,
+                                 .measure = measure};
+
+    return th_bus_new(daemon->bus, &owner, &daemon->shown);
 }
 
 void th_fleet_bus_stop(struct th_daemon *daemon) {

@@ -196,10 +196,7 @@ static int start(struct th_daemon *daemon) {
         r = th_clock_step_start(daemon);
     }
     if (r >= 0) {
-        r = th_sleep_start(daemon);
-    }
-    if (r >= 0) {
-        th_fleet_bus_start(daemon);
+        th_system_bus_keep(daemon);
     }
     return r >= 0 ? th_hypervisor_start(daemon) : r;
 }
@@ -210,8 +207,7 @@ static void stop(struct th_daemon *daemon) {
     daemon->refresh = sd_event_source_disable_unref(daemon->refresh);
     daemon->reconcile = sd_event_source_disable_unref(daemon->reconcile);
     daemon->wake_timer = sd_event_source_disable_unref(daemon->wake_timer);
-    th_fleet_bus_stop(daemon);
-    daemon->bus = sd_bus_flush_close_unref(daemon->bus);
+    th_system_bus_stop(daemon);
     th_domains_deinit(daemon);
     th_fleet_stop(daemon);
     daemon->agent_pool = th_pool_free(daemon->agent_pool);

@@ -204,6 +204,7 @@ static int on_refresh(sd_event_source *source, uint64_t usec, void *userdata) {
         daemon->sync.synchronised = TH_UNKNOWN;
     }
     th_hypervisor_look(daemon);
+    th_system_bus_keep(daemon);
     th_publish(daemon);
     read_sync(daemon);
     (void)sd_event_source_set_time_relative(source, TH_DAEMON_REFRESH_NS / TH_NS_PER_US);

@@ -2,12 +2,10 @@
 /*
  * This host's own sleep: logind says when it is over (PrepareForSleep with false), and every
  * running guest has then lost as much time as the host did, or has not, depending on its clock
- * source; a handoff measures before it decides. A host without a system bus does not sleep.
+ * source; a handoff measures before it decides.
  */
 #include "daemon/daemon.h"
 
-#include <errno.h>
-#include <string.h>
 #include <syslog.h>
 #include <systemd/sd-bus.h>
 
@@ -57,22 +55,8 @@ static int on_prepare_for_sleep(sd_bus_message *message, void *userdata, sd_bus_
                                       WAIT_NS / TH_NS_PER_US, 0, on_wait, daemon);
 }
 
-int th_sleep_start(struct th_daemon *daemon) {
-    int r = sd_bus_open_system(&daemon->bus);
-
-    if (r >= 0) {
-        r = sd_bus_match_signal_async(daemon->bus, NULL, "org.freedesktop.login1",
-                                      "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
-                                      "PrepareForSleep", on_prepare_for_sleep, NULL, daemon);
-    }
-    if (r >= 0) {
-        r = sd_bus_attach_event(daemon->bus, daemon->event, SD_EVENT_PRIORITY_NORMAL);
-    }
-    if (r < 0) {
-        th_report(LOG_INFO, TH_MESSAGE_SERVICE,
-                  "timehandoffd: no system bus, so this host's own sleep goes unnoticed: %s",
-                  strerror(-r));
-        daemon->bus = sd_bus_flush_close_unref(daemon->bus);
-    }
-    return 0;
+int th_sleep_watch(struct th_daemon *daemon) {
+    return sd_bus_match_signal_async(daemon->bus, NULL, "org.freedesktop.login1",
+                                     "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
+                                     "PrepareForSleep", on_prepare_for_sleep, NULL, daemon);
 }

@@ -19,7 +19,7 @@
 struct th_bus {
     struct th_bus_owner owner;
     sd_bus *connection;
-    sd_bus_slot *object;
+    sd_bus_slot *object, *request;
     /* Told last: */
     enum th_ternary synchronised;
     enum th_sync_from from;
@@ -302,6 +302,29 @@ void th_bus_handoff_finished(struct th_bus *bus, const struct th_status_handoff 
     (void)sd_bus_emit_properties_changed(bus->connection, PATH, INTERFACE, "Handoffs", NULL);
 }
 
+/* ---- the name ---- */
+
+/* Replies of the bus to RequestName (D-Bus specification, org.freedesktop.DBus.RequestName). */
+enum { PRIMARY_OWNER = 1, ALREADY_OWNER = 4 };
+
+static int on_named(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const sd_bus_error *refused = sd_bus_message_get_error(reply);
+    struct th_bus *bus = userdata;
+    const char *why = NULL;
+    uint32_t how = 0;
+
+    (void)error;
+    if (refused) {
+        why = refused->message ? refused->message : refused->name;
+    } else if (sd_bus_message_read(reply, "u", &how) < 0) {
+        why = "the bus's answer cannot be read";
+    } else if (how != PRIMARY_OWNER && how != ALREADY_OWNER) {
+        why = "another program has that name";
+    }
+    bus->owner.named(bus->owner.userdata, why);
+    return 0;
+}
+
 int th_bus_new(sd_bus *connection, const struct th_bus_owner *owner, struct th_bus **ret_bus) {
     struct th_bus *bus = calloc(1, sizeof(*bus));
     int r;
@@ -314,7 +337,8 @@ int th_bus_new(sd_bus *connection, const struct th_bus_owner *owner, struct th_b
     keep_told(bus, status_of(bus)->host);
     r = sd_bus_add_object_vtable(connection, &bus->object, PATH, INTERFACE, table, bus);
     if (r >= 0) {
-        r = sd_bus_request_name_async(connection, NULL, NAME, 0, NULL, NULL);
+        r = sd_bus_request_name_async(connection, &bus->request, NAME, SD_BUS_NAME_QUEUE, on_named,
+                                      bus);
     }
     if (r < 0) {
         th_bus_free(bus);
@@ -326,6 +350,7 @@ int th_bus_new(sd_bus *connection, const struct th_bus_owner *owner, struct th_b
 
 struct th_bus *th_bus_free(struct th_bus *bus) {
     if (bus) {
+        sd_bus_slot_unref(bus->request);
         sd_bus_slot_unref(bus->object);
         free(bus);
     }

@@ -366,6 +366,7 @@ class Host:
 
     def start_dbus(self):
         """Starts a system bus, with the policy files of the staged install."""
+        self.path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
         self.start("dbus", ["dbus-daemon", "--system", "--nofork", "--nopidfile"],
                    ready=self.path("/run/dbus/system_bus_socket").exists)
 

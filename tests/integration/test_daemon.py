@@ -28,9 +28,9 @@ if __name__ == "__main__":
 import libvirt  # noqa: E402
 
 import hostkit  # noqa: E402
+from busname import LOGIND_POLICY, Logind  # noqa: E402
 from flows import DEADLINE_S, IS_LONG, Flow  # noqa: E402
 from hosts import wait_until  # noqa: E402
-from test_handoff import LOGIND_POLICY, Logind  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Of libvirt's wire (src/remote/remote_protocol.x, src/rpc/virnetprotocol.x).

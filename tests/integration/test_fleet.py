@@ -22,6 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "hosts")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import bed  # noqa: E402
+from busname import BusName  # noqa: E402
 from hostkit import Key, LoggedCase, enter, group_of  # noqa: E402
 from hosts import Failure, Hosts, wait_until  # noqa: E402
 
@@ -141,6 +142,17 @@ class Case(LoggedCase):
     def get(self, host, name, user=None):
         done = self.bus(host, "get-property", *BUS, MANAGER, name, user=user)
         return json.loads(done.stdout)["data"]
+
+    def monitor(self, host, rule):
+        """A function that tells what signals there were on the host's bus since now."""
+        name = f"monitor-{self._testMethodName}"
+        monitor = host.spawn(["stdbuf", "-oL", "dbus-monitor", "--system",
+                              f"type='signal',{rule}"], name)
+        self.addCleanup(monitor.wait)
+        self.addCleanup(monitor.terminate)
+        # It loses its own name when it sees all.
+        wait_until("the monitor", lambda: "member=NameLost" in host.log(name).read_text())
+        return host.log(name).read_text
 
 
 class TestAlerts(Case):
@@ -497,24 +509,60 @@ class TestBus(Case):
 
     def test_signals(self):
         self.wait_quiet(self.hv1)
-        monitor = self.hv1.spawn(["stdbuf", "-oL", "dbus-monitor", "--system",
-                                  "type='signal',path='/org/timehandoff1'"], "monitor")
-        self.addCleanup(monitor.wait)
-        self.addCleanup(monitor.terminate)
-        time.sleep(0.5)
+        told = self.monitor(self.hv1, "path='/org/timehandoff1'")
         gap = Alerts(self.hv1, "gap", "hv3")
         self.hv3.set_shift(1.0)
         gap.wait("set")
         time.sleep(2.5 * INTERVAL_S)
         self.hv3.set_shift(0)
         gap.wait("set", "clear")
+        wait_until("both signals", lambda: told().count("member=AlertChanged") >= 2)
         time.sleep(2.5 * INTERVAL_S)
-        text = self.hv1.log("monitor").read_text()
+        text = told()
         self.assertEqual(text.count("member=AlertChanged"), 2, text)
         # Of the alerts twice; measurements alone are no change.
         changes = re.findall(r'member=PropertiesChanged.*\n.*\n(?:.*\n)*?.*string "(\w+)"', text)
         self.assertEqual([name for name in changes if name == "Alerts"], ["Alerts"] * 2, text)
         self.assertNotIn("Peers", changes)
+
+    def said(self, host, words):
+        return [r for r in host.journal() if words in r["MESSAGE"]]
+
+    def wait_named(self, host):
+        wait_until("the daemon on the bus", lambda: self.bus(
+            host, "get-property", *BUS, MANAGER, "HostName", check=False).returncode == 0,
+            2 * REFRESH_S, [host.log("daemon"), host.log("dbus")])
+
+    def test_the_bus_goes_and_comes_back(self):
+        logged = len(self.hv1.journal())
+        self.hv1.stop("dbus")
+        wait_until("word of it", lambda: self.said(self.hv1, "lost the system bus"),
+                   2 * REFRESH_S, [self.hv1.log("daemon")])
+        self.assertTrue(all_answer(self.hv1))
+        self.hv1.start_dbus()
+        self.wait_named(self.hv1)
+        told = self.monitor(self.hv1, "path='/org/timehandoff1'")
+        gap = Alerts(self.hv1, "gap", "hv3")
+        self.hv3.set_shift(1.0)
+        gap.wait("set")
+        wait_until("the signal", lambda: "member=AlertChanged" in told())
+        self.hv3.set_shift(0)
+        gap.wait("set", "clear")
+        lines = [r["MESSAGE"] for r in self.hv1.journal()[logged:] if "system bus" in r["MESSAGE"]]
+        self.assertEqual([line.split(":")[1].strip() for line in lines],
+                         ["lost the system bus", "the system bus is there"])
+
+    def test_the_name_is_taken(self):
+        self.hv1.stop_daemon()
+        other = BusName(self.hv1, BUS[0])
+        try:
+            self.hv1.start_daemon()
+            wait_until("word of it", lambda: self.said(
+                self.hv1, "cannot be org.timehandoff1 on the system bus: another program has that "
+                "name"), logs=[self.hv1.log("daemon")])
+        finally:
+            other.close()
+        self.wait_named(self.hv1)
 
     def test_without_a_bus_the_daemon_runs_the_same(self):
         self.assertFalse(self.hv2.is_running("dbus"))
@@ -534,11 +582,7 @@ class TestGuest(Case):
         self.hv1.start_daemon()
         guest = hosts.guest("web1", "hv3")
         wait_until("a stamp", lambda: self.is_stamped(guest), 20.0, [self.hv3.log("daemon")])
-        monitor = self.hv1.spawn(["stdbuf", "-oL", "dbus-monitor", "--system",
-                                  f"type='signal',interface='{MANAGER}'"], "guest-monitor")
-        self.addCleanup(monitor.wait)
-        self.addCleanup(monitor.terminate)
-        time.sleep(0.5)
+        told = self.monitor(self.hv1, f"interface='{MANAGER}'")
         done = guest.migrate(self.hv1)
         self.assertEqual(done.returncode, 0, done.stderr)
         handoff = wait_until("the handoff in the status",
@@ -554,8 +598,8 @@ class TestGuest(Case):
                    [self.hv1.log("daemon")])
         handoffs = self.get(self.hv1, "Handoffs")
         self.assertEqual([h["Domain"]["data"] for h in handoffs], ["web1"])
-        text = self.hv1.log("guest-monitor").read_text()
-        self.assertEqual(text.count("member=HandoffFinished"), 2, text)
+        wait_until("both signals", lambda: told().count("member=HandoffFinished") >= 2)
+        self.assertEqual(told().count("member=HandoffFinished"), 2, told())
         metrics = self.hv1.path(TEXTFILE).read_text()
         self.assertIn('timehandoff_arrivals_total{checked="yes"} 1\n', metrics)
         done = self.bus(self.hv1, "call", *BUS, MANAGER, "Handoff", "s", "web9", check=False)

@@ -6,7 +6,6 @@ Needs root, what tests/hosts/install fetches, and in TH_STAGE a staged install. 
 guest is also migrated a hundred times, and twenty guests are resumed at once instead of eight.
 """
 
-import ctypes
 import os
 import pathlib
 import signal
@@ -24,6 +23,7 @@ if __name__ == "__main__":
 
 import libvirt  # noqa: E402
 
+from busname import LOGIND_POLICY, Logind  # noqa: E402
 from flows import DEADLINE_S, IS_LONG, Flow, Handoffs  # noqa: E402
 from guests import MIGRATE_DEADLINE_S  # noqa: E402
 from hosts import Guest, wait_until  # noqa: E402
@@ -39,11 +39,6 @@ DISK = """<disk type='file' device='disk'>
     </disk>
   </devices>"""
 
-LOGIND_POLICY = """<busconfig>
-  <policy user="root"><allow own="org.freedesktop.login1"/></policy>
-</busconfig>
-"""
-
 
 def setUpModule():
     scene.bring_up("hv1", "hv2")
@@ -56,36 +51,6 @@ class DiskGuest(Guest):
         path = f"/run/guests/{self.name}.qcow2"
         self.host.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "16M"])
         return super().xml(**definition).replace("</devices>", DISK.format(path=path))
-
-
-class Logind:
-    """On the system bus of a host, what logind says when the host sleeps and wakes up."""
-
-    def __init__(self, host):
-        self._systemd = ctypes.CDLL("libsystemd.so.0")
-        self._bus = ctypes.c_void_p()
-        address = f"unix:path={host.base}/run/dbus/system_bus_socket".encode()
-        self._call("sd_bus_new", ctypes.byref(self._bus))
-        self._call("sd_bus_set_address", self._bus, address)
-        self._call("sd_bus_set_bus_client", self._bus, 1)
-        self._call("sd_bus_start", self._bus)
-        self._call("sd_bus_request_name", self._bus, b"org.freedesktop.login1",
-                   ctypes.c_uint64(0))
-
-    def _call(self, name, *arguments):
-        result = getattr(self._systemd, name)(*arguments)
-        if result < 0:
-            raise OSError(-result, f"{name}: {os.strerror(-result)}")
-
-    def prepare_for_sleep(self, begins):
-        self._call("sd_bus_emit_signal", self._bus, b"/org/freedesktop/login1",
-                   b"org.freedesktop.login1.Manager", b"PrepareForSleep", b"b",
-                   ctypes.c_int(begins))
-        self._call("sd_bus_flush", self._bus)
-
-    def close(self):
-        self._systemd.sd_bus_flush_close_unref.restype = ctypes.c_void_p
-        self._systemd.sd_bus_flush_close_unref(self._bus)
 
 
 class Migration(Flow):
