@@ -322,6 +322,7 @@ class Questioning(MeasureCase):
 
     def test_nobody_listens(self):
         self.set_keys(self.hv2, AES128)
+        self.set_config(self.hv2, "[probe]\ntimeout = 10s\n")
         for host in ("10.77.0.1", "[fd77::1]:99", "hv3:98"):
             with self.subTest(host):
                 # After a few words of refusal a kernel has no more for a second.
@@ -329,7 +330,7 @@ class Questioning(MeasureCase):
                 done, took_s = self.measure(host)
                 self.assertEqual((done.returncode, done.stdout), (1, ""))
                 self.assert_one_line(done.stderr, "no answer from .*: nothing listens there")
-                self.assertLess(took_s, 0.25)
+                self.assertLess(took_s, 5)  # not waited for
 
     def test_everything_is_dropped(self):
         link = self.hosts.link("hv1", "hv2", loss=1.0)
@@ -792,19 +793,21 @@ class Responder(MeasureCase):
     def test_killed_while_asked(self):
         self.start_peerd(self.hv1)
         self.hv1.set_shift(5)
-        with self.hv2.spawn([MANY, "--timeout-ms", "50", self.hv1.address, "250"],
+        log = self.hv2.log("killed")
+        with self.hv2.spawn([MANY, "--timeout-ms", "50", self.hv1.address, "10000000"],
                             "killed") as program:
             for _ in range(6):
-                time.sleep(0.1)
+                size = log.stat().st_size
+                wait_until("measurements", lambda s=size: log.stat().st_size > s + 1000)
                 self.hv1.stop_peerd(signal.SIGKILL)
                 done, took_s = self.measure("10.77.0.1")
                 self.assertEqual((done.returncode, done.stdout), (1, ""))
                 self.assert_one_line(done.stderr, "no answer from 10.77.0.1")
                 self.assertLess(took_s, 1.5)
                 self.hv1.start_peerd()
-            program.wait(60)
-        results = [Result(line) for line in self.hv2.log("killed").read_text().splitlines()]
-        self.assertEqual(len(results), 250)
+            self.assertIsNone(program.poll())
+            program.terminate()
+        results = [Result(line) for line in log.read_text().splitlines()[:-1]]
         self.assertTrue(any(not r.answered for r in results))
         self.assert_true([r for r in results if r.answered], 5)
         self.assert_gap(self.measured("hv1"), 5)
