@@ -119,7 +119,8 @@ static bool next_line(struct reader *reader, const char **ret_line, size_t *ret_
     return true;
 }
 
-/* inih's fgets: str has room for num bytes. */
+/* inih's fgets: str has room for num bytes. From version 56 on it takes a line that fills them, and
+ * does not end as fgets leaves it, for the beginning of a longer one, and drops what follows. */
 static char *give_line(char *str, int num, void *stream) {
     struct reader *reader = stream;
     const char *line;
@@ -133,9 +134,9 @@ static char *give_line(char *str, int num, void *stream) {
     }
     if (!is_text(line, size)) {
         refuse(reader, "a control character; the file must be plain text");
-    } else if (size + 1 > (size_t)num) {
+    } else if (size + 2 > (size_t)num) {
         snprintf(reader->why, sizeof(reader->why), "the line is too long; at most %d bytes",
-                 num - 1);
+                 num - 2);
         reader->result = -EBADMSG;
     } else if (size > 0 && *line == '[') {
         begin_section(reader, line, size);

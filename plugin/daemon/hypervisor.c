@@ -152,6 +152,9 @@ static void link_close(const struct th_virt *virt, struct link *link) {
     link->connection = NULL;
 }
 
+/* As VIR_DOMAIN_EVENT_CALLBACK, by way of a type that compilers let any function be cast to. */
+#define CALLBACK(function) ((virConnectDomainEventGenericCallback)(void (*)(void))(function))
+
 static int register_events(const struct th_virt *virt, struct link *link,
                            struct th_hypervisor *hypervisor) {
     const struct {
@@ -159,10 +162,10 @@ static int register_events(const struct th_virt *virt, struct link *link,
         virConnectDomainEventGenericCallback callback;
         bool needed;
     } wanted[N_CALLBACKS] = {
-        {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), true},
-        {VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(on_reboot), true},
+        {VIR_DOMAIN_EVENT_ID_LIFECYCLE, CALLBACK(on_lifecycle), true},
+        {VIR_DOMAIN_EVENT_ID_REBOOT, CALLBACK(on_reboot), true},
         /* Not every driver has agent events; handoffs then wait by asking now and again. */
-        {VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_agent), false},
+        {VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, CALLBACK(on_agent), false},
     };
 
     for (size_t i = 0; i < N_CALLBACKS; i++) {
