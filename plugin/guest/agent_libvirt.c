@@ -41,9 +41,10 @@ enum th_agent_outcome th_agent_libvirt_outcome(int code, int domain, int64_t cal
     }
     switch (code) {
     case VIR_ERR_AGENT_UNRESPONSIVE:
-        /* Not connected fails at once; one that was asked and kept silent takes its time. */
+    case ERROR_AGENT_COMMAND_TIMEOUT:
+        /* Not connected, or gone in the middle, fails at once, whichever of the two it is called;
+         * one that was asked and kept silent takes its time. */
         return call_ns >= least_ns ? TH_AGENT_TIMED_OUT : TH_AGENT_NOT_CONNECTED;
-    case ERROR_AGENT_COMMAND_TIMEOUT: return TH_AGENT_TIMED_OUT;
     case ERROR_AGENT_COMMAND_FAILED: return TH_AGENT_REFUSED;
     case VIR_ERR_ARGUMENT_UNSUPPORTED: return TH_AGENT_ABSENT;
     case VIR_ERR_OPERATION_INVALID:

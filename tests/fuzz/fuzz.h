@@ -93,6 +93,13 @@ static inline bool fuzz_is_text(char *text) {
     return good;
 }
 
+/* In strict mode json-c 0.18 takes no letter beyond ASCII; before and after it does. */
+#if JSON_C_MINOR_VERSION == 18
+#define FUZZ_JSON_STRICT 0
+#else
+#define FUZZ_JSON_STRICT JSON_TOKENER_STRICT
+#endif
+
 /* One document that a strict reader takes. */
 static inline bool fuzz_is_json(const char *text, size_t size) {
     struct json_tokener *tokener = json_tokener_new();
@@ -100,7 +107,7 @@ static inline bool fuzz_is_json(const char *text, size_t size) {
     bool good;
 
     must(tokener);
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    json_tokener_set_flags(tokener, FUZZ_JSON_STRICT | JSON_TOKENER_VALIDATE_UTF8);
     document = json_tokener_parse_ex(tokener, text, (int)size);
     good = document && json_tokener_get_error(tokener) == json_tokener_success;
     json_object_put(document);

@@ -260,7 +260,7 @@ class Fault(Flow):
         self.guest.exec(["cp", "/sbin/hwclock.real", "/sbin/hwclock.new"])
         self.guest.exec(["mv", "/sbin/hwclock.new", "/sbin/hwclock"])
 
-    def test_without_hwclock_the_agent_sets_nothing(self):
+    def test_without_hwclock(self):
         self.addCleanup(self.renew_agent)
         self.addCleanup(self.put_back_hwclock)
         self.guest.exec(["rm", "/sbin/hwclock"])
@@ -269,7 +269,12 @@ class Fault(Flow):
         handoffs = self.handoffs()
         self.guest.step_clock(-3)
         self.pause()
-        self.check_failed(handoffs, -3)
+        # An agent of QEMU 7.2 looks before it sets the clock, one of QEMU 10 when it has.
+        wait_until("the handoff", handoffs.new, DEADLINE_S)
+        if self.steps():
+            self.assertIn("hwclock", self.check_ended(handoffs)["TIMEHANDOFF_DETAIL"])
+        else:
+            self.check_failed(handoffs, -3)
 
     def test_hwclock_that_fails_after_the_clock_was_set(self):
         self.addCleanup(self.put_back_hwclock)
