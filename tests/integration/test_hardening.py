@@ -146,7 +146,8 @@ def parser_options():
     conf = pathlib.Path(folder.name, "parser.conf")
     conf.touch()
     base = APPARMOR / "etc/apparmor.d"
-    return (APPARMOR / "sbin/apparmor_parser", "--config-file", conf, "--skip-kernel-load",
+    parser, = APPARMOR.glob("**/sbin/apparmor_parser")
+    return (parser, "--config-file", conf, "--skip-kernel-load",
             "--skip-cache", "--base", base, "-I", base, "-I", folder.name)
 
 

@@ -471,7 +471,7 @@ class Removing(Packages):
 
 # What Fedora's packages bring, as far as it matters here.
 MACROS = """\
-%_unitdir /lib/systemd/system
+%_unitdir {units}
 %_sysusersdir /usr/lib/sysusers.d
 %_tmpfilesdir /usr/lib/tmpfiles.d
 %_journalcatalogdir /usr/lib/systemd/catalog
@@ -508,7 +508,8 @@ class Rpm(Packages):
         run("tar", "-cJf", top / f"SOURCES/{tree.name}.tar.xz", "-C", cls.out, "--exclude=obj-*",
             f"--exclude={tree.name}/debian", tree.name)
         macros = ROOM / "macros"
-        macros.write_text(MACROS + (MESON if LONG else
+        units = run("pkg-config", "--variable=systemdsystemunitdir", "systemd").strip()
+        macros.write_text(MACROS.replace("{units}", units) + (MESON if LONG else
                                     NO_MESON.replace("{built}", str(tree / "debian/tmp"))))
         cls.packages = []
         for dist in (".a", ".b"):
