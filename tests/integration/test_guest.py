@@ -27,7 +27,6 @@ TIMEHANDOFF = "/usr/bin/timehandoff"
 DOMAINS = pathlib.Path(__file__).resolve().parent.parent / "data" / "domains"
 CLOUD_INIT = bed.CACHE / "cloud-init" / "usr/lib/python3/dist-packages"
 DNSMASQ = bed.CACHE / "dnsmasq/usr/sbin/dnsmasq"
-DHCLIENT = bed.CACHE / "dhclient/sbin/dhclient"
 CHRONYD = bed.CACHE / "chrony/usr/sbin/chronyd"
 DNSMASQ_NS = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 
@@ -414,10 +413,11 @@ class RealNetwork(Case):
 
     def ask6(self, inside):
         """The bytes that dhclient gets for option 56."""
+        program, = (bed.CACHE / "dhclient").glob("**/sbin/dhclient")
         conf, leases = self.folder / "conf", self.folder / "leases"
         conf.write_text("option dhcp6.ntp code 56 = string;\nalso request dhcp6.ntp;\n")
         leases.touch()
-        client = subprocess.Popen([*inside, DHCLIENT, "-6", "-1", "-d", "-cf", conf, "-lf", leases,
+        client = subprocess.Popen([*inside, program, "-6", "-1", "-d", "-cf", conf, "-lf", leases,
                                    "-pf", self.folder / "pid", "-sf", "/bin/true", "eth0"],
                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL)
