@@ -11,6 +11,8 @@
  *   reconcile   looking at all guests now and then, and after this host slept
  *   publish     the state file, and this host's synchronisation
  *   fleet       peers, alerts, last handoffs, status; and the bus (fleet.h)
+ *   system_bus  the connection to that; sleep is heard of on it
+ *   clock_step  noticing that somebody stepped this host's clock
  */
 #ifndef TH_DAEMON_DAEMON_H
 #define TH_DAEMON_DAEMON_H
@@ -32,6 +34,8 @@
 #define TH_DAEMON_WORKERS 4
 #define TH_DAEMON_STAMP_WORKERS 4
 #define TH_DAEMON_AGENT_WORKERS 16
+
+enum th_bus_state { TH_BUS_FINE, TH_BUS_NAMELESS, TH_BUS_AWAY };
 
 struct th_handoff_task;
 struct th_recheck;
@@ -107,8 +111,8 @@ struct th_daemon {
     sd_event_source *wake_timer;
     int64_t woke_mono_ns; /* this host's last waking */
     sd_event_source *reconcile;
-    sd_bus *bus;      /* NULL: none */
-    bool told_no_bus; /* since it answered last */
+    sd_bus *bus;                 /* NULL: none */
+    enum th_bus_state bus_state; /* as told last */
     struct th_fleet *fleet;
     struct th_bus *shown; /* on the bus; NULL: not */
 };
@@ -201,8 +205,10 @@ int th_sleep_watch(struct th_daemon *daemon);
 
 /* ---- system bus ---- */
 
-/* Connects to it if need be. No bus is no error, and told once. */
+/* Connects to it and asks for our name, if need be. No bus is no error. */
 void th_system_bus_keep(struct th_daemon *daemon);
+/* Tells how it is if that has changed; why only of what is not fine. */
+void th_system_bus_tell(struct th_daemon *daemon, enum th_bus_state state, const char *why);
 void th_system_bus_stop(struct th_daemon *daemon);
 
 /* ---- clock step ---- */

@@ -101,9 +101,9 @@ static int measure(void *userdata, const char *peer, sd_bus_message *call, sd_bu
     if (n >= MAX_WAITING) {
         return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED, "too many calls at once");
     }
-    r = wait_for(daemon, peer, call, now.boot_ns);
+    r = th_state_request_write(TH_STATE_FOLDER, peer, &now);
     if (r >= 0) {
-        r = th_state_request_write(TH_STATE_FOLDER, peer, &now);
+        r = wait_for(daemon, peer, call, now.boot_ns);
     }
     return r < 0 ? r : 1; /* replied to later */
 }
@@ -181,15 +181,7 @@ void th_fleet_shown(struct th_daemon *daemon) {
 }
 
 static void named(void *userdata, const char *why) {
-    struct th_daemon *daemon = userdata;
-
-    if (why) {
-        th_report(LOG_NOTICE, TH_MESSAGE_SERVICE,
-                  "timehandoffd: cannot be org.timehandoff1 on the system bus: %s", why);
-    } else if (daemon->told_no_bus) {
-        th_report(LOG_NOTICE, TH_MESSAGE_SERVICE, "timehandoffd: the system bus is there");
-    }
-    daemon->told_no_bus = false;
+    th_system_bus_tell(userdata, why ? TH_BUS_NAMELESS : TH_BUS_FINE, why);
 }
 
 int th_fleet_bus_start(struct th_daemon *daemon) {

@@ -55,8 +55,22 @@ static int on_prepare_for_sleep(sd_bus_message *message, void *userdata, sd_bus_
                                       WAIT_NS / TH_NS_PER_US, 0, on_wait, daemon);
 }
 
+/* A bus that does not let us listen is none the worse for the rest. */
+static int on_watching(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const sd_bus_error *refused = sd_bus_message_get_error(reply);
+    struct th_daemon *daemon = userdata;
+
+    (void)error;
+    if (refused && sd_bus_is_open(daemon->bus) > 0) {
+        th_report(LOG_NOTICE, TH_MESSAGE_SERVICE,
+                  "timehandoffd: the system bus does not tell of this host's own sleep: %s",
+                  refused->message ? refused->message : refused->name);
+    }
+    return 0;
+}
+
 int th_sleep_watch(struct th_daemon *daemon) {
     return sd_bus_match_signal_async(daemon->bus, NULL, "org.freedesktop.login1",
                                      "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
-                                     "PrepareForSleep", on_prepare_for_sleep, NULL, daemon);
+                                     "PrepareForSleep", on_prepare_for_sleep, on_watching, daemon);
 }

@@ -19,7 +19,9 @@
 struct th_bus {
     struct th_bus_owner owner;
     sd_bus *connection;
-    sd_bus_slot *object, *request;
+    sd_bus_slot *object;
+    sd_bus_slot *request; /* for the name, not answered yet; NULL: none */
+    bool is_named;
     /* Told last: */
     enum th_ternary synchronised;
     enum th_sync_from from;
@@ -314,6 +316,11 @@ static int on_named(sd_bus_message *reply, void *userdata, sd_bus_error *error) 
     uint32_t how = 0;
 
     (void)error;
+    bus->request = sd_bus_slot_unref(bus->request);
+    if (sd_bus_is_open(bus->connection) <= 0 ||
+        sd_bus_error_has_name(refused, SD_BUS_ERROR_NO_REPLY)) {
+        return 0; /* not the bus's word, but for want of it */
+    }
     if (refused) {
         why = refused->message ? refused->message : refused->name;
     } else if (sd_bus_message_read(reply, "u", &how) < 0) {
@@ -321,8 +328,19 @@ static int on_named(sd_bus_message *reply, void *userdata, sd_bus_error *error) 
     } else if (how != PRIMARY_OWNER && how != ALREADY_OWNER) {
         why = "another program has that name";
     }
+    bus->is_named = !why;
     bus->owner.named(bus->owner.userdata, why);
     return 0;
+}
+
+static int claim(struct th_bus *bus) {
+    return bus->is_named || bus->request
+               ? 0
+               : sd_bus_request_name_async(bus->connection, &bus->request, NAME, 0, on_named, bus);
+}
+
+void th_bus_claim(struct th_bus *bus) {
+    (void)claim(bus);
 }
 
 int th_bus_new(sd_bus *connection, const struct th_bus_owner *owner, struct th_bus **ret_bus) {
@@ -337,8 +355,7 @@ int th_bus_new(sd_bus *connection, const struct th_bus_owner *owner, struct th_b
     keep_told(bus, status_of(bus)->host);
     r = sd_bus_add_object_vtable(connection, &bus->object, PATH, INTERFACE, table, bus);
     if (r >= 0) {
-        r = sd_bus_request_name_async(connection, &bus->request, NAME, SD_BUS_NAME_QUEUE, on_named,
-                                      bus);
+        r = claim(bus);
     }
     if (r < 0) {
         th_bus_free(bus);

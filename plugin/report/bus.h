@@ -17,17 +17,18 @@ struct th_bus;
  * negative errno with an error set; they are called for root only. */
 struct th_bus_owner {
     void *userdata;
-    /* The bus has answered: the name is ours (NULL), or why not. */
+    /* The bus has answered th_bus_claim: the name is ours (NULL), or why not. */
     void (*named)(void *userdata, const char *why);
     const struct th_status *(*status)(void *userdata);
     int (*handoff)(void *userdata, const char *domain, sd_bus_message *call, sd_bus_error *error);
     int (*measure)(void *userdata, const char *peer, sd_bus_message *call, sd_bus_error *error);
 };
 
-/* Offers the object and asks for the name, on a connection that it keeps. A name that somebody else
- * has becomes ours when that one lets go of it. 0 or negative errno. */
+/* Offers the object and claims the name, on a connection that it keeps. 0 or negative errno. */
 int th_bus_new(sd_bus *connection, const struct th_bus_owner *owner, struct th_bus **ret_bus);
 struct th_bus *th_bus_free(struct th_bus *bus);
+/* Asks for the name once more, if it is not ours and nobody is asking. */
+void th_bus_claim(struct th_bus *bus);
 
 /* Looks what has changed since the last time and tells that; nothing if nothing has. */
 void th_bus_refresh(struct th_bus *bus);
