@@ -206,7 +206,8 @@ struct json_object *th_history_record_parse(const char *line, size_t size) {
     struct json_object *record = NULL;
 
     if (tokener && size < INT32_MAX) {
-        /* Not JSON_TOKENER_STRICT: with it json-c 0.18 (Debian 13) takes no letter beyond ASCII. */
+        /* Not JSON_TOKENER_STRICT: with it json-c 0.18 (Debian 13) takes no letter beyond ASCII.
+         * Without it a record may be spelt loosely, as in 'x' for "x"; ours are not. */
         json_tokener_set_flags(tokener, JSON_TOKENER_VALIDATE_UTF8);
         record = json_tokener_parse_ex(tokener, line, (int)size);
         /* Something behind the end is as wrong as something missing before it. */

@@ -376,8 +376,9 @@ static void n_files(void **state) {
 
 /* A line is read whole or refused: never cut, with its rest taken for another line. */
 static void n_long_lines(void **state) {
+    static const char limit[] = ":2: the line is too long; at most ";
     struct th_config *config = NULL;
-    bool refused = false;
+    size_t longest = 0, refused = 0;
 
     (void)state;
     for (size_t length = 100; length < 2000; length++) {
@@ -386,19 +387,22 @@ static void n_long_lines(void **state) {
         int r;
 
         memset(text + strlen(text), 'x', length - strlen("qemu+"));
-        strcpy(text + begin + length, "\n[peers]\n");
+        strcpy(text + begin + length, "\n[peers]\ninterval = 17s\n");
         r = load_text(text, &config);
         assert_true(r == 0 || r == -EBADMSG);
         if (r == 0) {
-            assert_false(refused);
+            assert_int_equal(refused, 0);
             assert_int_equal(strlen(config->libvirt_uri), length);
+            assert_int_equal(config->peer_interval_ns, 17 * TH_NS_PER_S);
             th_config_free(config);
+            longest = length + strlen("uri = ");
             continue;
         }
-        refused = true;
-        assert_non_null(strstr(last_error, ":2: the line is too long; at most "));
+        refused++;
+        assert_non_null(strstr(last_error, limit));
+        assert_int_equal(strtoul(strstr(last_error, limit) + strlen(limit), NULL, 10), longest);
     }
-    assert_true(refused);
+    assert_true(refused > 0);
 }
 
 static void n_zero_byte(void **state) {

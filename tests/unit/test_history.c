@@ -295,7 +295,7 @@ static void lines_that_are_no_records(void **state) {
         "{\"time_ns\":1,\"kind\":\"verdict\",\"message\":\"x\",\"y\":[[[[[[1]]]]]]}",
         "{\"time_ns\":1,\"kind\":\"verdict\",\"message\":\"\xff\"}",
     };
-    static const char good[] = "{\"time_ns\":1,\"kind\":\"verdict\",\"message\":\"x\"}";
+    static const char good[] = "{\"time_ns\":1,\"kind\":\"verdict\",\"message\":\"caf\xc3\xa9\"}";
     struct json_object *record;
 
     (void)state;
