@@ -519,7 +519,9 @@ class Rpm(Packages):
         cls.all = sorted((top / "RPMS").glob("*/*.rpm"))
 
     def rpm(self, root, *argv):
-        done = root.call("rpm", "--force-debian", *argv)
+        # Debian's rpm wanted this until Debian 13, where it does not know it any more.
+        forced = ["--force-debian"] * (root.call("rpm", "--force-debian", "--version").returncode == 0)
+        done = root.call("rpm", *forced, *argv)
         if done.returncode != 0:
             raise bed.Failure(f"rpm {argv} ended with {done.returncode}:\n{done.stdout}")
 
