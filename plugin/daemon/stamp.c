@@ -60,6 +60,14 @@ static void stamp_work(struct th_job *job) {
     if (!domain) {
         return;
     }
+    if (!stamp->origin.n_addresses) {
+        stamp->result = -EADDRNOTAVAIL;
+        th_text_clean("no address is up that another host could ask this one at; see announce in "
+                      "timehandoff.conf(5)",
+                      stamp->error, sizeof(stamp->error));
+        virt->virDomainFree(domain);
+        return;
+    }
     stamp->result =
         same_stamp(virt, domain, &stamp->origin) ? 0 : th_origin_format(&stamp->origin, &xml);
     if (xml &&

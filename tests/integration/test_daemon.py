@@ -31,6 +31,7 @@ import hostkit  # noqa: E402
 from busname import LOGIND_POLICY, Logind  # noqa: E402
 from flows import DEADLINE_S, IS_LONG, Flow  # noqa: E402
 from hosts import wait_until  # noqa: E402
+from scene import ORIGIN_URI  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Of libvirt's wire (src/remote/remote_protocol.x, src/rpc/virnetprotocol.x).
@@ -267,6 +268,28 @@ class Definition(DaemonCase):
                 time.sleep(0.5)
 
         self.check_handed_off(change)
+
+
+class Stamping(DaemonCase):
+    """The stamp that says where the guest comes from."""
+
+    def test_waits_for_an_address(self):
+        """As a host that boots may have guests before its network."""
+        before = len(self.messages("cannot write the origin stamp"))
+        self.hv1.run(["ip", "addr", "flush", "dev", "eth0", "scope", "global"])
+        try:
+            self.set_metadata(ORIGIN_URI, None, "tho")
+            self.restart(self.hv1, "daemon")
+            self.assertEqual(self.wait_message("cannot write the origin stamp", before), [
+                f"timehandoffd: cannot write the origin stamp of {self.guest.name}, trying again: "
+                "no address is up that another host could ask this one at; see announce in "
+                "timehandoff.conf(5)"])
+            self.assertIsNone(self.stamp())
+        finally:
+            self.hv1.add_addresses("eth0", f"{self.hv1.address}/24",
+                                   f"{self.hv1.address6}/64")
+        self.wait_stamped()
+        self.assertEqual(len(self.messages("cannot write the origin stamp")), before + 1)
 
 
 class Start(DaemonCase):
