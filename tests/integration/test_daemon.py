@@ -192,6 +192,12 @@ class DaemonCase(Flow):
 class Connection(DaemonCase):
     """libvirt's connection ends while it is made."""
 
+    def is_connected(self):
+        """By the daemon's last word of it."""
+        return "connected to libvirt" in [line for line in self.messages("libvirt") if
+                                          "connected to libvirt" in line or
+                                          "connection to libvirt lost" in line][-1]
+
     def test_cut_after_each_answer(self):
         relay = self.relay()
         # All answers that it takes to be connected, and some that follow.
@@ -207,8 +213,8 @@ class Connection(DaemonCase):
                 self.lock().write_text("in flight")
                 relay.cut(after)
                 relay.drop()
-                wait_until("another connection", lambda: len(relay.ways) >= ways + 2, DEADLINE_S,
-                           [self.hv1.log("daemon")])
+                wait_until("another connection", lambda: len(relay.ways) >= ways + 2 and
+                           self.is_connected(), DEADLINE_S, [self.hv1.log("daemon")])
                 self.wait_published(self.hv1, published)
         self.check_handed_off(self.pause)
 
