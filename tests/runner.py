@@ -28,12 +28,12 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 # What runs beside the rest, and the priority it gives way with.
 BESIDE = ("style", "clang", "sanitizers", "tsan", "valgrind", "fuzz", "instructions")
 # What runs only when asked for, by name or with --long: minutes of building, or of chance.
-LONG = ("rollout", "soak", "bench")
+LONG = ("rollout", "soak", "machine", "bench")
 # What runs one after the other while the rest does: guests whose clocks are watched. Two of these
 # at a time would take the processor from each other's guests, which are emulated.
 GUESTS = ("migration", "handoff", "agent_faults", "daemon", "faults", "soak")
 # What runs when all else has ended: how soon an answer comes is what it looks at.
-ALONE = ("hook", "measure", "bench")
+ALONE = ("hook", "measure", "machine", "bench")
 GIVE_WAY = threading.local()
 # Held by who takes a part or prints its results.
 TURN = threading.Lock()
