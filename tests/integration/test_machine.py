@@ -11,6 +11,7 @@ guests on it are empty, since one emulated machine in another is slow.
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -43,8 +44,8 @@ GUEST = """<domain type='qemu'><name>web1</name><memory unit='MiB'>32</memory>
 SOON = "soon() { for _ in $(seq 60); do eval \"$1\" && return; sleep 1; done; eval \"$1\"; }; "
 STEPS = {
     "apparmor": "aa-enabled && aa-status",
-    "guest": f"soon 'virsh list' && echo \"{GUEST}\" >/root/web1.xml && virsh define /root/web1.xml "
-             "&& virsh start web1",
+    "guest": f"soon 'virsh list' && echo \"{GUEST}\" >/root/web1.xml && "
+             "virsh define /root/web1.xml && virsh start web1",
     "install": "dpkg -i /root/timehandoff.deb",
     "active": f"soon 'systemctl is-active {UNITS}'",
     "answers": "soon 'timehandoff measure --json 127.0.0.1'",
@@ -104,30 +105,23 @@ def prepare():
     new.rename(TREE)
 
 
-SCRIPT = """\
-#!/bin/bash
-# The other serial port is for what has to be seen at once.
-exec >/dev/ttyS0 2>&1 </dev/null
-ip link set dev eth0 up || ip link set dev ens2 up
-ip addr add 10.0.2.15/24 dev $(ls /sys/class/net | grep -v lo | head -n 1)
-"""
-
-
 def furnish(root):
     """What makes the tree this machine: its name, its package, its script."""
-    steps = "".join(f"echo '<<<{name}'; bash -c {shell_quote(SOON + command)}; echo \">>>{name} $?\"\n"
-                    for name, command in STEPS.items())
+    script = ["#!/bin/bash", "exec >/dev/ttyS0 2>&1 </dev/null", "ip link set dev eth0 up",
+              "ip addr add 10.0.2.15/24 dev eth0"]
+    for name, command in STEPS.items():
+        script += [f"echo '<<<{name}'", f"bash -c {shlex.quote(SOON + command)}",
+                   f"echo \">>>{name} $?\""]
+    script += ["sync", "poweroff -f", ""]
     files = {
         "etc/hostname": "hv1\n",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 hv1\n",
         "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
-        "root/steps": SCRIPT + steps + "echo '<<<end'\nsync\npoweroff -f\n",
+        "root/steps": "\n".join(script),
         "etc/systemd/system/steps.service":
             "[Unit]\nAfter=multi-user.target\n[Service]\nType=exec\nExecStart=/root/steps\n",
-        "etc/systemd/system/multi-user.target.wants/.keep": "",
     }
     for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     (root / "root/steps").chmod(0o755)
     wants = root / "etc/systemd/system/graphical.target.wants"
@@ -136,10 +130,6 @@ def furnish(root):
     default = root / "etc/systemd/system/default.target"
     default.unlink(missing_ok=True)
     default.symlink_to("/lib/systemd/system/graphical.target")
-
-
-def shell_quote(text):
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def run(*argv, **options):
@@ -180,6 +170,7 @@ def boot(image):
         ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "2048",
          "-display", "none", "-no-reboot", "-drive",
          f"file={image},format=raw,if=virtio,cache=unsafe", "-kernel", kernel, "-initrd", initrd,
+         # The other serial port is for what has to be seen at once.
          "-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 "
          "systemd.mask=serial-getty@ttyS0.service net.ifnames=0",
          "-nic", "user,restrict=on,model=virtio-net-pci", "-serial", f"file:{serial}",
@@ -228,7 +219,7 @@ class Machine(unittest.TestCase):
         self.assertRegex(self.step("apparmor"), r"(?m)^ +libvirtd$")
         labels = self.step("labels")
         self.assertRegex(labels, r"(?m)^root +libvirtd \(enforce\) +/usr/sbin/libvirtd")
-        self.assertRegex(labels, r"(?m)^timehandoff +timehandoff-peerd \(enforce\) +/usr/sbin/timeh")
+        self.assertRegex(labels, r"(?m)^timehandoff +timehandoff-peerd \(enforce\) +/usr/sbin/")
         self.assertEqual(self.step("denied"), "")
 
     def test_units_run_in_their_sandboxes(self):
@@ -256,7 +247,8 @@ class Machine(unittest.TestCase):
         self.assertIn("this host woke up, looking at the guests' clocks", self.step("slept"))
 
     def test_package(self):
-        self.assertTrue(self.step("again").endswith("active\nactive\n/usr/sbin/timehandoff-guard\n"))
+        self.assertTrue(self.step("again").endswith(
+            "active\nactive\n/usr/sbin/timehandoff-guard\n"))
         removed = self.step("removed")
         self.assertIn(f"'{HOOK}': No such file", removed)
         self.assertIn("\ninactive\ninactive\n", removed)
