@@ -282,6 +282,7 @@ class Stamping(DaemonCase):
     def test_waits_for_an_address(self):
         """As a host that boots may have guests before its network."""
         before = len(self.messages("cannot write the origin stamp"))
+        self.hv1.stop_daemon()
         self.hv1.run(["ip", "addr", "flush", "dev", "eth0", "scope", "global"])
         try:
             self.set_metadata(ORIGIN_URI, None, "tho")
@@ -294,6 +295,7 @@ class Stamping(DaemonCase):
         finally:
             self.hv1.add_addresses("eth0", f"{self.hv1.address}/24",
                                    f"{self.hv1.address6}/64")
+            self.start_again(self.hv1, "daemon")
         self.wait_stamped()
         self.assertEqual(len(self.messages("cannot write the origin stamp")), before + 1)
 
