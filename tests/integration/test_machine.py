@@ -60,11 +60,12 @@ STEPS = {
              "virsh domstate web1",
     "libvirtd-restarted": "systemctl restart libvirtd && soon 'virsh domstate web1'",
     "reloaded": f"systemctl reload {UNITS} && sleep 2 && systemctl is-active {UNITS}",
-    "bus-restarted": f"systemctl restart dbus; soon 'busctl get-property {BUS} HostName'",
     "killed": f"kill -KILL $(systemctl show -p MainPID --value timehandoffd); sleep 2; "
               f"soon 'systemctl is-active {UNITS}'",
     "slept": "echo now-asleep >/dev/ttyS1; systemctl suspend; sleep 5; "
              "soon 'journalctl -u timehandoffd | grep -F \"this host woke up\"'",
+    # Behind sleep, as logind may be gone for good with its bus.
+    "bus-restarted": f"systemctl restart dbus; soon 'busctl get-property {BUS} HostName'",
     "denied": "journalctl -k | grep -iE 'apparmor=.DENIED.*timehandoff'; true",
     "history": "timehandoff history",
     "again": f"dpkg -i /root/timehandoff.deb && systemctl is-active {UNITS} && readlink {HOOK}",
@@ -108,7 +109,7 @@ def prepare():
 def furnish(root):
     """What makes the tree this machine: its name, its package, its script."""
     script = ["#!/bin/bash", "exec >/dev/ttyS0 2>&1 </dev/null", "ip link set dev eth0 up",
-              "ip addr add 10.0.2.15/24 dev eth0"]
+              "ip addr add 10.0.2.15/24 dev eth0", "echo"]
     for name, command in STEPS.items():
         script += [f"echo '<<<{name}'", f"bash -c {shlex.quote(SOON + command)}",
                    f"echo \">>>{name} $?\""]
