@@ -254,6 +254,7 @@ class Machine(unittest.TestCase):
         self.assertIn(f"'{HOOK}': No such file", removed)
         self.assertIn("\ninactive\ninactive\n", removed)
         self.assertNotIn("/usr/sbin/timehandoff", removed)
+        self.assertNotIn("Warning", removed)
         self.assertEqual(self.step("purged").count("No such file"), 3)
 
 
