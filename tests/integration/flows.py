@@ -8,16 +8,19 @@ the steps are counted in the log that the agent keeps in the guest.
 import contextlib
 import os
 import re
+import signal
 import time
 
 import libvirt
 
-from hosts import wait_until
+from hosts import Failure, wait_until
 from scene import HANDOFF, RIGHT_S, Records, Scene
 
 DEADLINE_S = 40.0
 # What an emulated guest may lose by itself.
 LOST_NS = 1_000_000_000
+# A daemon that starts looks at a guest sooner, unless something keeps it from that.
+FIRST_LOOK_S = 1.0
 IS_LONG = bool(os.environ.get("TH_LONG"))
 
 
@@ -72,6 +75,24 @@ class Flow(Scene):
 
     def begin(self, host):
         self.settle(host)
+
+    def looks(self):
+        """How often the guest's clock was read through its agent; None if it does not run."""
+        with contextlib.suppress(libvirt.libvirtError):
+            if self.guest.domain().state()[0] == libvirt.VIR_DOMAIN_RUNNING:
+                return self.guest.agent_log().count('"execute":"guest-get-time"')
+        return None
+
+    def restart(self, host, *names, number=signal.SIGTERM):
+        """The same; and the daemon's first look at the guest has begun, as a rule.
+
+        Else that look would find what a test does to the guest next.
+        """
+        looks = self.looks() if "daemon" in names and self.guest.host is host else None
+        super().restart(host, *names, number=number)
+        if looks is not None:
+            with contextlib.suppress(Failure):
+                wait_until("the first look", lambda: self.looks() != looks, FIRST_LOOK_S)
 
     def handoffs(self, host=None):
         """The records of the guest's handoffs on a host (its own, if none is named) from now on."""
