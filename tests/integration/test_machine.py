@@ -24,10 +24,9 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "hosts"))
 
 import bed  # noqa: E402
+from test_packages import ENV, PACKAGING, ROOM, run  # noqa: E402
 
-TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 TREE = bed.CACHE / "machine"
-ROOM = pathlib.Path("/mnt")
 PACKAGES = ("systemd-sysv dbus apparmor chrony libvirt-daemon-system libvirt-clients "
             "qemu-system-x86 linux-image-cloud-amd64 initramfs-tools iproute2 procps kmod "
             "libinih1 libjson-c5")
@@ -133,13 +132,6 @@ def furnish(root):
     default.symlink_to("/lib/systemd/system/graphical.target")
 
 
-def run(*argv, **options):
-    done = subprocess.run([str(word) for word in argv], stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options)
-    if done.returncode != 0:
-        raise bed.Failure(f"{argv} ended with {done.returncode}:\n{done.stdout[-6000:]}")
-
-
 def wake_when_asleep(port, monitor):
     """Wakes the machine once it has said that it goes to sleep, and is."""
     def listen(wire, words, ask=b""):
@@ -192,8 +184,8 @@ def boot(image):
 
 def setUpModule():
     bed.call("mount", "-t", "tmpfs", "-o", "mode=755,size=6g", "tmpfs", ROOM)
-    run("nice", TOP / "examples/packaging/build-deb", ROOM / "out", "-b",
-        env={**os.environ, "LC_ALL": "C", "DEB_BUILD_OPTIONS": "noautodbgsym nocheck"})
+    run("nice", PACKAGING / "build-deb", ROOM / "out", "-b",
+        env={**ENV, "DEB_BUILD_OPTIONS": "noautodbgsym nocheck"})
     package, = (ROOM / "out").glob("timehandoff_*.deb")
     root = ROOM / "root"
     for folder in ("upper", "work", "root"):
